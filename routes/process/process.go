@@ -29,7 +29,11 @@ type Output struct {
 	Basis   string // legal basis
 	Key     string // for views: the view's key; empty: the case
 	Data    any
+	Ignored string // set alone: no rule fits the input, recorded with this reason
 }
+
+// Ignore says that no rule fits the input; the reason is a code.
+func Ignore(reason string) []Output { return []Output{{Ignored: reason}} }
 
 // Timer asks for a message at At (UTC). The same Name replaces; a zero At cancels.
 type Timer struct {
